@@ -78,11 +78,40 @@ pub fn settings_of<'a>(
     })
 }
 
-/// The executor of every instance that is executed elsewhere, when a run says `on`.
-pub fn destinations(session: &Session, on: Option<&str>) -> HashMap<Arc<str>, String> {
+/// The executor of every instance of a run of these targets that is executed elsewhere, when it says
+/// `on`.
+///
+/// # Errors
+/// There is no such target.
+pub fn destinations(
+    session: &Session,
+    targets: &[String],
+    on: Option<&str>,
+) -> anyhow::Result<HashMap<Arc<str>, String>> {
     let claim = &*session.catalog.claim_kind.name;
-    let there = |i: &Instance| Some((i.id.clone(), executor_of(i, on, claim)?.to_owned()));
-    session.plan.instances.iter().filter_map(there).collect()
+    let wanted = wanted(session, targets)?;
+    let all = session.plan.instances.iter().zip(wanted);
+    let there = all
+        .filter(|(_, is_wanted)| *is_wanted)
+        .filter_map(|(i, _)| {
+            let executor = executor_of(i, on, claim)?;
+            Some((i.id.clone(), executor.to_owned()))
+        });
+    Ok(there.collect())
+}
+
+/// Which instances a run of these targets may ask for.
+fn wanted(session: &Session, targets: &[String]) -> anyhow::Result<Vec<bool>> {
+    let demand = Demand::of(&session.plan, targets)?;
+    let graph = Graph::new(&session.plan);
+    let most = demand.at_most(&session.plan).targets(&session.plan, &graph);
+    Ok(graph.wanted(&most))
+}
+
+/// Whether a job goes on in the place of the run.
+fn is_closing(closing: &Closing) -> bool {
+    let closing = closing.lock();
+    closing.unwrap_or_else(PoisonError::into_inner).is_some()
 }
 
 /// Runs the plan of `session` on the executors that its stages name, or on that of `on`; every event
@@ -103,10 +132,7 @@ pub fn run(
         options.reuse == Reuse::Recorded,
         "--force executes what has a result already, and only on this machine: use --on {HERE}"
     );
-    let demand = Demand::of(&session.plan, &options.targets)?;
-    let graph = Graph::new(&session.plan);
-    let most = demand.at_most(&session.plan).targets(&session.plan, &graph);
-    let wanted = graph.wanted(&most);
+    let wanted = wanted(session, &options.targets)?;
     let pipeline = session.project.pipeline.strip_prefix(&session.project.root);
     let pipeline = pipeline.context("BUG: the pipeline lies outside of its project")?;
     let claim = session.catalog.claim_kind.name.clone();
@@ -175,7 +201,17 @@ pub fn run(
             orders: HashMap::new(),
         })
     };
-    let report = run_on(session, options, sink, make)?;
+    // A run that leaves the rest to its jobs was not interrupted.
+    let closings: Vec<Closing> = marks.iter().map(|mark| mark.closing.clone()).collect();
+    let mut sink = |event: &Event| match event {
+        Event::Summary(summary) if closings.iter().any(is_closing) => {
+            let mut summary = summary.clone();
+            summary.interrupted = false;
+            sink(&Event::Summary(summary));
+        }
+        other => sink(other),
+    };
+    let report = run_on(session, options, &mut sink, make)?;
     let mut left = Vec::new();
     for mark in marks {
         if !mark.is_used.load(Ordering::SeqCst) && !report.summary.interrupted {
@@ -356,27 +392,26 @@ impl Executor for Clusters {
     }
 
     fn interruption(&self, level: CancelLevel) -> Option<String> {
-        let is_detached = |closing: &Closing| {
-            let closing = closing.lock();
-            closing.unwrap_or_else(PoisonError::into_inner).is_some()
-        };
         let is_cancelled = |name: &str| Journal::of(&self.state, name).is_cancelled();
         let what = match level {
             CancelLevel::None => return None,
             _ if self.managers.is_empty() => return None,
             _ if self.managers.iter().any(|(name, ..)| is_cancelled(name)) => {
-                return Some("`repro cancel` ends the jobs of this run, and so the run".to_owned());
+                "`repro cancel` ends the jobs of this run, and so the run"
             }
-            _ if self.closings.iter().any(is_detached) => "all that is ready is submitted",
+            _ if self.closings.iter().any(is_closing) => "all that is ready is submitted",
             CancelLevel::Graceful => "interrupted: nothing more is submitted or waited for",
             CancelLevel::Now | CancelLevel::Kill => "stopping",
         };
-        let names: Vec<String> = self
+        let go_on = self
             .managers
             .iter()
-            .map(|(n, ..)| format!("`{n}`"))
-            .collect();
-        Some(format!("{what}; jobs on {} go on", names.join(" and ")))
+            .filter(|(name, ..)| !is_cancelled(name));
+        let names: Vec<String> = go_on.map(|(name, ..)| format!("`{name}`")).collect();
+        Some(match names.is_empty() {
+            true => what.to_owned(),
+            false => format!("{what}; jobs on {} go on", names.join(" and ")),
+        })
     }
 }
 

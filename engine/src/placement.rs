@@ -89,9 +89,28 @@ impl Placement {
     }
 }
 
-/// Whether an instance may compute on a GPU as well as on the CPU.
-pub fn is_for_both(instance: &Instance) -> bool {
-    computes(instance).is_some()
+/// What an instance can compute on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Devices {
+    /// The CPU, or a GPU.
+    Both,
+    /// The CPU only.
+    Cpu,
+    /// What its own program takes.
+    Own,
+}
+
+/// What an instance can compute on.
+pub fn devices(instance: &Instance) -> Devices {
+    match &instance.work {
+        Work::Kind { kind, .. } if matches!(kind.program, Program::BuiltIn) => {
+            match computes(instance) {
+                Some(_) => Devices::Both,
+                None => Devices::Cpu,
+            }
+        }
+        _ => Devices::Own,
+    }
 }
 
 fn computes(instance: &Instance) -> Option<(&Kind, &Value)> {

@@ -39,12 +39,20 @@ pub enum Fault {
     },
     /// An array is longer than the places that kernels count to, which is said before a place beyond
     /// could become one of other memory.
-    #[error("{device}: an array of {len} values; its kernels count to 2147483647")]
+    #[error("{device}: an array of {len} values is longer than its kernels can count (2147483647)")]
     Count {
         /// Whose kernels.
         device: String,
         /// Values.
         len: usize,
+    },
+    /// It gives less in one piece.
+    #[error("{device}: it gives less than {} in one piece", ByteSize(*.asked))]
+    Piece {
+        /// Whose memory.
+        device: String,
+        /// Bytes.
+        asked: u64,
     },
     /// It cannot do the arithmetic.
     #[error("{device}: it cannot give the CPU's bits: {lacks}")]

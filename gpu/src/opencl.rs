@@ -227,10 +227,11 @@ impl OpenCl {
 
 /// What a compiler says. It has no word of where it fails for want of a place for its files.
 fn explained(log: &str) -> String {
-    match log.contains("error") {
+    let lower = log.to_lowercase();
+    match ["error", "fatal"].iter().any(|word| lower.contains(word)) {
         true => log.to_owned(),
         false => format!(
-            "{log}\nIt names no error in them. A driver that cannot write compiled kernels to its \
+            "{log}\nThe log names no error. A driver that cannot write compiled kernels to its \
              cache (POCL: POCL_CACHE_DIR) fails so"
         ),
     }
@@ -268,13 +269,7 @@ unsafe impl Driver for OpenCl {
             unsafe { create_buffer(self.context, CL_MEM_READ_WRITE, bytes, ptr::null_mut()) };
         match made {
             Ok(buffer) => Ok(Handle(buffer as usize as u64)),
-            Err(
-                CL_MEM_OBJECT_ALLOCATION_FAILURE
-                | CL_OUT_OF_RESOURCES
-                | CL_OUT_OF_HOST_MEMORY
-                // More than it gives in one piece.
-                | CL_INVALID_BUFFER_SIZE,
-            ) => {
+            Err(CL_MEM_OBJECT_ALLOCATION_FAILURE | CL_OUT_OF_RESOURCES | CL_OUT_OF_HOST_MEMORY) => {
                 Err(Fault::Memory {
                     device: self.name.clone(),
                     asked: bytes as u64,
@@ -283,6 +278,10 @@ unsafe impl Driver for OpenCl {
                     share: None,
                 })
             }
+            Err(CL_INVALID_BUFFER_SIZE) => Err(Fault::Piece {
+                device: self.name.clone(),
+                asked: bytes as u64,
+            }),
             Err(code) => Err(self.fault("clCreateBuffer")(code)),
         }
     }

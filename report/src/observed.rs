@@ -64,15 +64,25 @@ pub enum Course {
     Steps,
 }
 
-/// Whether a table is about other runs: it names their stages, or has means with their n. What it
-/// says is in their own tables.
+/// What is told of the values of other runs.
+const STATISTICS: [&str; 5] = ["_mean", "_n", "_sd", "_low", "_high"];
+
+/// Whether a table is about other runs: it names their stages, or has nothing but means with their n
+/// and what belongs to them. What it says is in their own tables.
 pub fn summarises<'a>(rows: impl Iterator<Item = &'a Row> + Clone) -> bool {
     let names: BTreeSet<String> = rows.clone().map(full_name).collect();
-    let is_mean = |name: &String| {
-        let of = name.strip_suffix("_mean");
-        of.is_some_and(|of| names.contains(&format!("{of}_n")))
+    let is_statistic = |name: &String| {
+        STATISTICS.iter().any(|ending| {
+            let of = name.strip_suffix(ending);
+            of.is_some_and(|of| {
+                ["mean", "n"]
+                    .iter()
+                    .all(|s| names.contains(&format!("{of}_{s}")))
+            })
+        })
     };
-    rows.clone().any(|row| row.stage.is_some()) || names.iter().any(is_mean)
+    let is_about_others = rows.clone().any(|row| row.stage.is_some());
+    is_about_others || (!names.is_empty() && names.iter().all(is_statistic))
 }
 
 impl Observed {
@@ -245,11 +255,13 @@ mod tests {
     fn means_of_other_runs_are_no_runs() {
         let tables = [
             table("curve", &["area", "area_mean"]),
+            // A program may write means of its own beside other values.
+            table("own", &["loss_mean", "loss_n", "accuracy"]),
             // `summarise` of one stage names no other.
             table("curves", &["area_mean", "area_n", "area_sd"]),
         ];
         let observed = Observed::of(&tables, &Repeats::default());
         let stages: Vec<&str> = observed.names().map(|(stage, _)| &**stage).collect();
-        assert_eq!(stages, ["curve"]);
+        assert_eq!(stages, ["curve", "own"]);
     }
 }

@@ -578,7 +578,7 @@ fn one_stage(t: &mut String, i: usize, stage: &Stage, all: &[Stage], detail: Det
             ];
             let cells = cells
                 .into_iter()
-                .chain(device(i.device.as_deref().unwrap_or("CPU")));
+                .chain(device(i.device.as_deref().unwrap_or_default()));
             let from = i.origin.clone().unwrap_or_else(|| "here".to_owned());
             cells.chain([from]).collect()
         })

@@ -193,7 +193,8 @@ fn costs(results: &Results, args: &MetricsArgs) -> anyhow::Result<Exit> {
         results.plan(),
         columns,
         costs.iter().map(|cost| {
-            let device = has_devices.then(|| Cell::text(cost.device.as_deref().unwrap_or("CPU")));
+            let device =
+                has_devices.then(|| Cell::text(cost.device.as_deref().unwrap_or_default()));
             let mut all = cells(cost);
             all.extend(device);
             (cost.instance, all)

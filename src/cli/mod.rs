@@ -203,7 +203,7 @@ pub fn main(catalog: fn() -> Catalog, tools: Tools) -> ExitCode {
             return (catalog().work)(std::path::Path::new(&args[2]));
         }
         Some("starter") if args.len() == 2 => return repro_engine::exec::starter::main(),
-        Some(crate::tools::DEVICES) if args.len() == 2 => return crate::tools::devices(),
+        Some(crate::tools::ASK_DRIVERS) if args.len() == 2 => return crate::tools::ask_drivers(),
         Some("keeper") if args.len() == 2 => return repro_engine::exec::keeper::main(),
         _ => {}
     }

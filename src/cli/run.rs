@@ -1,7 +1,7 @@
 //! `repro run`.
 
-use std::cell::{Cell, RefCell};
-use std::collections::{BTreeMap, HashMap};
+use std::cell::Cell;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io::IsTerminal;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -115,7 +115,7 @@ fn device(word: &str) -> Device {
 fn place(session: &mut Session, wish: Device, is_elsewhere: bool) -> anyhow::Result<Device> {
     anyhow::ensure!(
         !is_elsewhere,
-        "--device says where this machine computes, and stages of this pipeline are executed \
+        "--device says where this machine computes, and stages of this run are executed \
          elsewhere; there a stage computes on a GPU if it asks for one (`resources: {{gpus: 1}}`). \
          `--on {HERE}` executes everything here"
     );
@@ -149,8 +149,19 @@ pub fn main(context: &Context, args: &RunArgs) -> anyhow::Result<Exit> {
     };
     let on = args.on.as_deref();
     let is_elsewhere = is_elsewhere(&session, on);
+    let there = match is_elsewhere {
+        true => destinations(&session, &targets, on)?,
+        false => HashMap::new(),
+    };
+    if args.dry_run {
+        // The run would end at it.
+        let executors = Executors::read(&session.project.root, config_dir().as_deref())?;
+        for name in there.values().collect::<BTreeSet<_>>() {
+            settings_of(&executors, &session, on, name)?;
+        }
+    }
     let device = args.device.as_deref().map(device);
-    let device = device.map(|wish| place(&mut session, wish, is_elsewhere));
+    let device = device.map(|wish| place(&mut session, wish, !there.is_empty()));
     let device = device.transpose()?;
     let which = args.remote.which()?;
     session.believer = session.believer.in_scope(which.scope.clone());
@@ -193,12 +204,8 @@ pub fn main(context: &Context, args: &RunArgs) -> anyhow::Result<Exit> {
     let publishes = publishes.map(|s| (s.link.clone(), s.warnings.clone()));
     let unwritten = Rc::new(Cell::new(None));
     let mut show = display(args, &session, &unwritten);
-    if args.detach && !args.json {
-        show = leaving(show);
-    }
-    let planned_there = Rc::default();
-    if args.dry_run && is_elsewhere {
-        show = counting(show, destinations(&session, on), &planned_there);
+    if args.dry_run && !args.json && !args.quiet {
+        show = counting(show, there);
     }
     let is_elsewhere = is_elsewhere && !args.dry_run;
     anyhow::ensure!(
@@ -214,16 +221,6 @@ pub fn main(context: &Context, args: &RunArgs) -> anyhow::Result<Exit> {
         false => (run::run(&mut session, &options, &mut *show)?, Vec::new()),
     };
     drop(show);
-    for (executor, count) in planned_there.take() {
-        // As the run would: it may be that nobody describes it.
-        let executors = Executors::read(&session.project.root, config_dir().as_deref())?;
-        settings_of(&executors, &session, on, &executor)?;
-        if !args.json {
-            terminal::say(&format!(
-                "{count} of them would be submitted to `{executor}`"
-            ));
-        }
-    }
     let mut is_detached = false;
     for left in &left {
         is_detached |= left.closing.is_some();
@@ -394,32 +391,26 @@ fn display(
     once(move |event| lines.show(event))
 }
 
-/// A run that leaves its jobs behind was not interrupted: what becomes of them is told afterwards.
-fn leaving(mut show: Box<dyn FnMut(&Event)>) -> Box<dyn FnMut(&Event)> {
-    Box::new(move |event| match event {
-        Event::Summary(summary) if summary.interrupted => {
-            let mut summary = summary.clone();
-            summary.interrupted = false;
-            show(&Event::Summary(summary));
-        }
-        other => show(other),
-    })
-}
-
-/// Of what a dry run would execute, how much would be executed on which executor.
+/// Of what a dry run would execute, how much would be submitted to which executor.
 fn counting(
     mut show: Box<dyn FnMut(&Event)>,
-    destinations: HashMap<Arc<str>, String>,
-    counts: &Rc<RefCell<BTreeMap<String, usize>>>,
+    there: HashMap<Arc<str>, String>,
 ) -> Box<dyn FnMut(&Event)> {
-    let counts = counts.clone();
+    let mut counts: BTreeMap<String, usize> = BTreeMap::new();
     Box::new(move |event| {
         if let Event::Planned { instance, .. } = event
-            && let Some(executor) = destinations.get(&**instance)
+            && let Some(executor) = there.get(&**instance)
         {
-            *counts.borrow_mut().entry(executor.clone()).or_default() += 1;
+            *counts.entry(executor.clone()).or_default() += 1;
         }
         show(event);
+        if matches!(event, Event::Summary(_)) {
+            for (executor, count) in &counts {
+                terminal::say(&format!(
+                    "{count} of these would be submitted to `{executor}`"
+                ));
+            }
+        }
     })
 }
 

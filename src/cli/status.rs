@@ -5,7 +5,7 @@ use std::io::Write;
 use std::sync::Arc;
 
 use clap::Args;
-use serde_json::Value;
+use serde::Serialize;
 
 use super::tables::TableArgs;
 use super::{Context, Exit, PipelineArgs, completing, output};
@@ -56,15 +56,11 @@ pub fn main(context: &Context, args: &StatusArgs) -> anyhow::Result<Exit> {
     }
     if args.json {
         let shown = results.shown_instances();
-        let row = |of: ShownInstance<'_>| -> serde_json::Result<Value> {
-            let where_to = on_its_way(&of.result, &submitted).map(serde_json::to_value);
-            let mut row = serde_json::to_value(of)?;
-            if let Some(where_to) = where_to.transpose()? {
-                row["submitted"] = where_to;
-            }
-            Ok(row)
-        };
-        let rows: Vec<Value> = shown.into_iter().map(row).collect::<Result<_, _>>()?;
+        let mut rows = Vec::with_capacity(shown.len());
+        for shown in shown {
+            let submitted = on_its_way(&shown.result, &submitted);
+            rows.push(Row { shown, submitted });
+        }
         output::json(&rows)?;
     } else {
         let rows = results.instances();
@@ -75,6 +71,15 @@ pub fn main(context: &Context, args: &StatusArgs) -> anyhow::Result<Exit> {
         args.table.write(vec![table], "")?;
     }
     Ok(Exit::Done)
+}
+
+/// An instance in JSON.
+#[derive(Serialize)]
+struct Row<'a> {
+    #[serde(flatten)]
+    shown: ShownInstance<'a>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    submitted: Option<&'a Submitted>,
 }
 
 /// What was submitted, by instance.

@@ -619,10 +619,10 @@ fn a_training_that_cannot_fit_ends_before_its_first_step() {
     assert!(trained(20_656, &perceptron, &json!({"adam": {}})).is_ok());
     assert_eq!(
         refused(20_655, &perceptron, &json!({"adam": {}})),
-        "the device has 20.2 KiB of memory left, and training needs at least 20.2 KiB: 15.7 KiB for \
+        "the device has 20655 bytes of memory left, and training needs at least 20656 bytes: 15.7 KiB for \
          weights, gradients and the optimizer's memory, and 288 B for each of the 16 images of a \
          batch; a `batch_size` of 15 is the most that could fit; begin with 4, as single operations \
-         need more; `--device cpu` computes the same bits"
+         need more; the CPU computes the same bits (`--device cpu`, and no `gpus` at the stage)"
     );
     let plain = refused(
         16_047,

@@ -112,10 +112,7 @@ fn a_gpu_that_is_given_out_is_given_to_who_is_sent_there() {
     assert!(of("train").ends_with("Stand-in"), "{costs}");
     // What never computes on a GPU has none.
     assert!(of("train").contains("GPUs not counted"), "{costs}");
-    assert!(
-        of("data").ends_with("CPU") && !of("data").contains("GPUs"),
-        "{costs}"
-    );
+    assert!(!of("data").contains("GPUs"), "{costs}");
     assert!(!here.ok(&["metrics", "--costs"]).contains("device"));
     let report = |space: &TestSpace| {
         let path = space.ok(&["report"]);
@@ -311,7 +308,7 @@ fn a_share_of_a_gpu_is_a_share_of_its_memory() {
     for told in [
         "of memory left of its share (0.001 of the GPU, `gpus`)",
         "the most that could fit; begin with ",
-        "; a larger share has more; `--device cpu` computes the same bits",
+        "; a larger share has more; the CPU computes the same bits (`--device cpu`",
     ] {
         assert!(said.err.contains(told), "{told}: {}", said.err);
     }
@@ -447,6 +444,10 @@ fn a_driver_that_cannot_keep_what_it_compiles_is_told_with_its_cache() {
     let mut space = project();
     if !has_device(&space) {
         return;
+    }
+    let devices = space.json(&["doctor"])["devices"].to_string();
+    if devices.matches("\"driver\"").count() > 1 || !devices.contains("PoCL") {
+        return skipped("POCL is not the only device");
     }
     space.write("file", "no folder");
     let path = space.path("file");

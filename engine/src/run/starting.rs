@@ -16,7 +16,7 @@ use super::ready::{ByTime, Sweep};
 use super::scheduler::Scheduler;
 use super::state::{Miss, Phase};
 use crate::executor::{Made, Reserved};
-use crate::placement::{self, On, Placement, Wait};
+use crate::placement::{self, Devices, On, Placement, Wait};
 use crate::plan::{Instance, InstanceIndex, Policy};
 use crate::store::Fact;
 
@@ -39,15 +39,16 @@ impl Scheduler<'_> {
     }
 
     /// What an instance asks for. Who sent it to a GPU wants it to see one, and where GPUs are given
-    /// out it sees those that it has; who sent it to the CPU wants it to wait for none.
+    /// out it sees those that it has; who sent it to the CPU wants it to wait for none. A built-in
+    /// kind that never computes on one needs none, whatever the `defaults` of its pipeline say.
     fn wants(&self, instance: &Instance) -> Arc<Policy> {
         let policy = &instance.policy;
-        match self.options.device {
-            Some(_) if !placement::is_for_both(instance) => policy.clone(),
-            Some(Device::Cpu) if policy.gpus > 0 => policy.without_gpus(),
-            Some(Device::Gpu | Device::Auto) if policy.gpus == 0 && self.capacity.gpus > 0 => {
-                policy.with_a_gpu()
+        let is_given = policy.gpus == 0 && self.capacity.gpus > 0;
+        match (placement::devices(instance), self.options.device) {
+            (Devices::Cpu, _) | (Devices::Both, Some(Device::Cpu)) if policy.gpus > 0 => {
+                policy.without_gpus()
             }
+            (Devices::Both, Some(Device::Gpu | Device::Auto)) if is_given => policy.with_a_gpu(),
             _ => policy.clone(),
         }
     }
@@ -145,7 +146,11 @@ impl Scheduler<'_> {
             };
             self.placing.times.learn(work, on, made.usage.wall_s);
         }
-        if let Some(placed) = placed {
+        // A GPU that has no room for it leaves it to the CPU.
+        let is_kept = |placed: &Placement| {
+            placed.on == On::Cpu || made.record.observation.get(Fact::Device).is_some()
+        };
+        if let Some(placed) = placed.filter(is_kept) {
             let observation = std::mem::take(&mut made.record.observation);
             let placed = serde_json::json!(placed);
             made.record.observation = observation.with(Fact::Placed, placed);

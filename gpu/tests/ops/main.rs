@@ -69,7 +69,6 @@ impl On {
     }
 }
 
-/// The self-test that every use of a device begins with.
 /// Of a device with room for it, too: a place beyond would be one of other memory.
 #[test]
 fn longer_arrays_than_kernels_count_to_are_refused() {
@@ -79,6 +78,7 @@ fn longer_arrays_than_kernels_count_to_are_refused() {
     });
 }
 
+/// The self-test that every use of a device begins with.
 #[test]
 fn the_self_test_passes() {
     everywhere(|on| repro_gpu::check(&on.device).unwrap());

@@ -144,7 +144,10 @@ impl Backend for Chosen {
             DeviceError::Gpu(fault) => fault,
             DeviceError::Cpu(_) => return false,
         };
-        matches!(fault, Fault::Memory { .. } | Fault::Count { .. })
+        matches!(
+            fault,
+            Fault::Memory { .. } | Fault::Count { .. } | Fault::Piece { .. }
+        )
     }
 
     fn values(&self, pool: &Pools, len: usize) -> Result<Values, DeviceError> {

@@ -32,5 +32,5 @@ pub fn instead() -> String {
         None => "",
         Some(_) => "a larger share has more; ",
     };
-    format!("{larger}`--device cpu` computes the same bits")
+    format!("{larger}the CPU computes the same bits (`--device cpu`, and no `gpus` at the stage)")
 }

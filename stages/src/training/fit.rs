@@ -131,7 +131,7 @@ pub fn expect_room<D: Backend>(
     need.check_measuring(device.room(), measured)
 }
 
-/// Trains. The inputs must fit the architecture ([`evaluation::check_data`],
+/// Trains. The inputs must fit the architecture ([`super::evaluation::check_data`],
 /// [`super::mask::read`]).
 ///
 /// # Errors

@@ -77,7 +77,8 @@ impl Need {
             return Ok(());
         };
         let most = room.saturating_sub(fixed) / per_image.max(1);
-        let [room, needs, fixed, per_image] = [room, needs, fixed, per_image].map(ByteSize);
+        let [room, needs] = unlike(room, needs);
+        let [fixed, per_image] = [fixed, per_image].map(ByteSize);
         let text = format!(
             "the device has {room} of memory left{}, and training needs at least {needs}: {fixed} \
              for weights, gradients and the optimizer's memory, and {per_image} for each of the \
@@ -106,13 +107,22 @@ impl Need {
         let Some(room) = room.filter(|room| *room < needs) else {
             return Ok(());
         };
-        let [room, needs] = [room, needs].map(ByteSize);
+        let [room, needs] = unlike(room, needs);
         let text = format!(
             "the device has {room} of memory left{}, and {images} images that are measured at once \
              need at least {needs}",
             of_share()
         );
         Err(Failure::new(text).hint(instead()))
+    }
+}
+
+/// Two sizes that differ, so that it is seen.
+fn unlike(room: u64, needs: u64) -> [String; 2] {
+    let rounded = [room, needs].map(|bytes| ByteSize(bytes).to_string());
+    match rounded[0] == rounded[1] {
+        true => [room, needs].map(|bytes| format!("{bytes} bytes")),
+        false => rounded,
     }
 }
 

@@ -18,6 +18,7 @@ begin() {
   cat > $j/script; echo "$1" > $j/name
   (setsid sh -c 'echo $$ > '$j'/group; exec sh '$j/script > "$2" 2>&1 < /dev/null; s=$?
    while kill -s 0 -- -$(cat $j/group); do sleep 0.05; done; echo $s > $j/end) > /dev/null 2>&1 &
+  until [ -s $j/group ]; do sleep 0.01; done
 }
 each() {
   for j in $d/jobs/*; do

@@ -548,7 +548,7 @@ fn a_stage_says_where_it_is_executed() {
     let planned = [&["run", "-n"][..], &args].concat();
     let planned = cluster.space.run(&planned).expect(0, &planned).err;
     let last = planned.lines().last();
-    assert_eq!(last, Some("5 of them would be submitted to `lab`"));
+    assert_eq!(last, Some("5 of these would be submitted to `lab`"));
     let (code, events) = cluster.space.events(&args);
     assert_eq!(code, 0, "{events:#?}");
     let sent = cluster.submitted();
