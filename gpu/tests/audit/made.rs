@@ -26,6 +26,10 @@ fn compiler(ptx: &str) -> Option<&str> {
     ptx.lines().find(|line| line.contains("release"))
 }
 
+/// NVRTC 12.9 names the registers of a large kernel by where its memory lies, which differs from
+/// process to process: of twelve, seven made one text and five another.
+const TRIES: u32 = 32;
+
 #[test]
 fn the_ptx_is_of_this_text() {
     if std::env::var_os("REPRO_BLESS").is_none() {
@@ -39,26 +43,26 @@ fn the_ptx_is_of_this_text() {
 
 #[test]
 fn the_ptx_is_what_nvrtc_makes() {
-    let Some(made) = ptx(
-        &program(),
-        &with("--gpu-architecture=compute_70", CUDA_OPTIONS),
-    ) else {
-        return skip(NO_NVRTC);
-    };
-    let made = made.unwrap();
-    let own = made.lines().find(|line| line.starts_with(".version"));
-    let made = mark() + &made.replacen(own.unwrap(), ISA, 1);
-    if std::env::var_os("REPRO_BLESS").is_some() {
-        return std::fs::write(file(), made).unwrap();
+    for _ in 0..TRIES {
+        let options = with("--gpu-architecture=compute_70", CUDA_OPTIONS);
+        let Some(made) = ptx(&program(), &options) else {
+            return skip(NO_NVRTC);
+        };
+        let made = made.unwrap();
+        let own = made.lines().find(|line| line.starts_with(".version"));
+        let made = mark() + &made.replacen(own.unwrap(), ISA, 1);
+        if std::env::var_os("REPRO_BLESS").is_some() {
+            return std::fs::write(file(), made).unwrap();
+        }
+        let committed = std::fs::read_to_string(file()).unwrap();
+        if compiler(&committed) != compiler(&made) {
+            return skip(
+                "another NVRTC than the one that made the PTX (tests/python/requirements.txt)",
+            );
+        }
+        if made == committed {
+            return;
+        }
     }
-    let committed = std::fs::read_to_string(file()).unwrap();
-    if compiler(&committed) != compiler(&made) {
-        return skip(
-            "another NVRTC than the one that made the PTX (tests/python/requirements.txt)",
-        );
-    }
-    assert!(
-        made == committed,
-        "REPRO_BLESS=1 cargo test -p repro-gpu --test audit"
-    );
+    panic!("REPRO_BLESS=1 cargo test -p repro-gpu --test audit");
 }
