@@ -65,7 +65,7 @@ pub enum Course {
 }
 
 /// What is told of the values of other runs.
-const STATISTICS: [&str; 5] = ["_mean", "_n", "_sd", "_low", "_high"];
+const STATISTICS: [&str; 6] = ["_mean", "_n", "_runs", "_sd", "_low", "_high"];
 
 /// Whether a table is about other runs: it names their stages, or has nothing but means with their n
 /// and what belongs to them. What it says is in their own tables.

@@ -91,7 +91,7 @@ pub fn interruption(level: CancelLevel) -> &'static str {
             "interrupted: waiting for running stages to finish (press Ctrl-C again to stop them now)"
         }
         CancelLevel::Now => {
-            "stopping: running commands have their `grace:` to save (Ctrl-C kills them)"
+            "stopping: running stages have their `grace:` to end (Ctrl-C kills them)"
         }
         CancelLevel::Kill => "killing running stages",
     }
