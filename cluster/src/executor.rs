@@ -182,7 +182,8 @@ pub fn run(
         marks.push(mark);
     }
     let site = Site::metered(session, &options.executable)?;
-    let closings = marks.iter().map(|mark| mark.closing.clone()).collect();
+    let closings: Vec<Closing> = marks.iter().map(|mark| mark.closing.clone()).collect();
+    let left_to_jobs = closings.clone();
     let (cancel, on) = (options.cancel.clone(), on.map(str::to_owned));
     let state = session.project.state();
     let make = |tell: Tell| -> Box<dyn Executor> {
@@ -202,9 +203,8 @@ pub fn run(
         })
     };
     // A run that leaves the rest to its jobs was not interrupted.
-    let closings: Vec<Closing> = marks.iter().map(|mark| mark.closing.clone()).collect();
     let mut sink = |event: &Event| match event {
-        Event::Summary(summary) if closings.iter().any(is_closing) => {
+        Event::Summary(summary) if left_to_jobs.iter().any(is_closing) => {
             let mut summary = summary.clone();
             summary.interrupted = false;
             sink(&Event::Summary(summary));

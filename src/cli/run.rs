@@ -149,11 +149,12 @@ pub fn main(context: &Context, args: &RunArgs) -> anyhow::Result<Exit> {
     };
     let on = args.on.as_deref();
     let is_elsewhere = is_elsewhere(&session, on);
-    let there = match is_elsewhere {
+    let asks = args.dry_run || args.device.is_some();
+    let there = match is_elsewhere && asks {
         true => destinations(&session, &targets, on)?,
         false => HashMap::new(),
     };
-    if args.dry_run {
+    if args.dry_run && is_elsewhere {
         // The run would end at it.
         let executors = Executors::read(&session.project.root, config_dir().as_deref())?;
         for name in there.values().collect::<BTreeSet<_>>() {

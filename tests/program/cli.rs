@@ -710,3 +710,14 @@ fn manual_pages() {
         said.err
     );
 }
+
+/// Only a run that needs an executor reads who they are.
+#[test]
+fn a_dry_run_ends_at_nothing_that_the_run_passes() {
+    let space = TestSpace::with_pipeline(
+        "version: 1\nstages:\n  a: {run: \"echo > ${outputs.o}\", outputs: {o: o}}\n",
+    );
+    space.write("repro.executors.toml", "no TOML");
+    space.ok(&["run", "-n"]);
+    space.ok(&["run"]);
+}
