@@ -101,7 +101,8 @@ fn choose(wish: Wish) -> anyhow::Result<Opened> {
     if wish == Wish::Cpu {
         return Ok(cpu(None));
     }
-    match (first_fit(), wish) {
+    // The first device that gives the CPU's bits.
+    match (first(|found| tried(found, share())), wish) {
         (Ok(device), _) => Ok(Opened {
             device: Chosen::gpu(device),
             why: None,
@@ -125,33 +126,17 @@ fn no_gpu(why: &Fault) -> String {
 /// # Errors
 /// Why none can be used.
 pub fn expect_gpu() -> Result<(), String> {
-    let lists = |found: Vec<Found>| {
-        let mut why = nothing_listed();
-        for found in found {
-            match found.fits() {
-                Ok(()) => return Ok(()),
-                Err(fault) => why = fault,
-            }
-        }
-        Err(why)
-    };
-    repro_gpu::found()
-        .and_then(lists)
-        .map_err(|why| no_gpu(&why))
+    first(Found::fits).map_err(|why| no_gpu(&why))
 }
 
-fn nothing_listed() -> Fault {
-    Fault::None {
+/// What the first device gives that stands a test, or why none does.
+fn first<T>(test: impl Fn(&Found) -> Result<T, Fault>) -> Result<T, Fault> {
+    let mut why = Fault::None {
         why: "no driver lists one".to_owned(),
-    }
-}
-
-/// The first device that gives the CPU's bits, or why there is none.
-fn first_fit() -> Result<repro_gpu::Device, Fault> {
-    let mut why = nothing_listed();
+    };
     for found in repro_gpu::found()? {
-        match tried(&found, share()) {
-            Ok(device) => return Ok(device),
+        match test(&found) {
+            Ok(stands) => return Ok(stands),
             Err(fault) => why = fault,
         }
     }
